@@ -38,14 +38,30 @@ _PICTURE_TEXTS = {
 class AnswerContext:
     """The camera of one answer. `await_frames` first, then each event through `identified`."""
 
-    def __init__(self, stream: CameraStream, epoch: int, limitation: str | None = None) -> None:
-        """`limitation`: why the model is not for what this camera shows."""
-        self._stream = stream
+    def __init__(
+        self,
+        stream: CameraStream,
+        epoch: int,
+        current: Callable[[], CameraStream | None] = lambda: None,
+        limitation: Callable[[CameraStream], str | None] = lambda _: None,
+    ) -> None:
+        """current: the camera's stream at that moment, because an update replaces it; None once it has left the shard.
+
+        limitation: why the model is not for what this camera shows.
+        """
+        self._newest_stream = stream
+        self._current = current
         self._epoch = epoch
         self._limitation = limitation
         self._has_warned = False
         self._noted: PictureNote | None = None  # what is wrong with the picture
         self._memory_as_of_s = 0.0
+
+    @property
+    def _stream(self) -> CameraStream:
+        """The camera's stream, or the last one that it had here."""
+        self._newest_stream = self._current() or self._newest_stream
+        return self._newest_stream
 
     async def await_frames(self, newest_s: Callable[[], float | None]) -> float:
         """Waits up to 5 s for the first frames of a camera that may give some: an empty memory tells nothing.
@@ -64,7 +80,8 @@ class AnswerContext:
         """The event with the camera's identity and the state of its source; warns once of what is wrong with it."""
         if isinstance(event, Started):
             self._memory_as_of_s = event.memory_as_of_s
-            limits = (AnswerWarning(WarningCode.MODEL_LIMITED, self._limitation),) if self._limitation else ()
+            limitation = self._limitation(self._stream)
+            limits = (AnswerWarning(WarningCode.MODEL_LIMITED, limitation),) if limitation else ()
             event = dataclasses.replace(
                 event, camera=self._stream.spec.name, epoch=self._epoch, warnings=event.warnings + limits
             )

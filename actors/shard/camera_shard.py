@@ -102,8 +102,8 @@ class CameraShard:
         )
         self.log_fields = self._lifecycle.log_fields
         self._statuses = CameraStatuses(self._memories, self._lease_holder, self._streams, device)
-        self._questions = QuestionCounter()
         self._is_draining = self._is_leaving = False
+        self._questions = QuestionCounter()
         self._engine.start()
 
     @property
@@ -120,12 +120,13 @@ class CameraShard:
         caller: Caller = ANYBODY,
         trace: str = "",
     ) -> AsyncGenerator[AnswerEvent, None]:
-        owner, stream = self._lease_holder.owner(camera_id), self._streams.owned.get(camera_id)
+        current = partial(self._streams.owned.get, camera_id)
+        owner, stream = self._lease_holder.owner(camera_id), current()
         if stream is not None and self._lease_holder.is_unowned(camera_id):
             raise OwnershipUnproven(f"camera {stream.spec.name!r}: {UNOWNED}; try again")
         if owner is None or stream is None:
             raise UnknownCamera(f"camera {camera_id!r} is not on this shard")
-        context = AnswerContext(stream, owner.epoch, self._statuses.limitation(stream))
+        context = AnswerContext(stream, owner.epoch, current, self._statuses.limitation)
         with named(camera_id, stream.spec.name):
             left = caller.after(await context.await_frames(lambda: self._memories.status(camera_id).newest_s))
             submit = partial(self._engine.ask, camera_id, question, max_answer_tokens=max_answer_tokens, caller=left)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import socket
 import time
 from pathlib import Path
 
@@ -86,6 +88,67 @@ async def test_only_what_passes_by_itself_is_worth_asking_again(
     assert isinstance(refused.value, NoFramesYet) is not needs_person
     assert ("try again" in str(refused.value)) is not needs_person
     assert ("corrected" in str(refused.value)) is needs_person
+
+
+async def test_a_question_that_waits_for_frames_hears_of_the_stream_that_an_update_opened() -> None:
+    """It said that the camera connects, of the stream that was ended."""
+    streams = [stream_of("gate")]
+    context = AnswerContext(streams[0], 7, lambda: streams[-1])
+
+    def newest_s() -> float | None:
+        if len(streams) > 1:
+            return STARTED_S
+        streams.append(stream_of("gate"))
+        streams[-1].report(CameraState.LIVE, "", None, None, STARTED_S)
+        return None
+
+    await context.await_frames(newest_s)
+    started = context.identified(STARTED)
+
+    assert (started.camera_state, started.state_since_s, started.warnings) == (CameraState.LIVE, STARTED_S, ())
+
+
+async def test_a_question_whose_camera_gives_nothing_after_an_update_is_refused_with_the_reason_of_its_new_stream() -> (
+    None
+):
+    streams = [stream_of("gate")]
+
+    def newest_s() -> float | None:
+        streams.append(stream_of("gate"))
+        streams[-1].report(CameraState.FAILED, "no such file", None, None, STARTED_S)
+
+    with pytest.raises(NoFrames, match=r"state failed since .* \(no such file\)") as refused:
+        await AnswerContext(streams[0], 7, lambda: streams[-1]).await_frames(newest_s)
+    assert not isinstance(refused.value, NoFramesYet)
+
+
+def test_an_answer_of_a_camera_that_has_left_ends_with_its_last_stream() -> None:
+    """What was begun goes on behind a copy of the memory."""
+    present = {"gate": stream_of("gate")}
+    context = AnswerContext(present["gate"], 7, lambda: present.get("gate"))
+    present["gate"] = stream_of("gate")
+    present["gate"].report(CameraState.LIVE, "", None, None, STARTED_S)
+    context.identified(STARTED)
+    del present["gate"]
+
+    done = context.identified(DONE)
+
+    assert (done.camera_state, done.state_since_s, done.warnings) == (CameraState.LIVE, STARTED_S, ())
+
+
+async def test_an_update_while_a_question_waits_for_frames_reaches_it(running: Running, film: str) -> None:
+    """Of a camera that accepts connections and says nothing; then the operator corrects its address."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        async with running() as shard:
+            await shard.add_camera(assignment("film", address))
+            answer = asyncio.ensure_future(anext(shard.ask("film", "what is in view")))
+            await asyncio.sleep(0)  # it waits for frames
+            await shard.update_camera(assignment("film", film))
+            started = await answer
+
+    assert isinstance(started, Started)
+    assert started.camera_state in (CameraState.LIVE, CameraState.ENDED)
 
 
 async def test_a_recording_that_has_ended_answers_with_a_warning(running: Running, film: str) -> None:
