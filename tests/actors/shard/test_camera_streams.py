@@ -13,10 +13,11 @@ import pytest
 
 from actors.shard.camera_streams import CameraStreams
 from actors.shard.interface import Assignment
-from pipeline.cameras import CameraState
+from pipeline.cameras import CameraSpec, CameraState
 from pipeline.sources.clip_builder import square
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import CameraFeed
+from pipeline.sources.ingest_config import IngestConfig
 from tests.actors.shard.shards import FRAMES_SAMPLED, STARTED_S, assignment
 from tests.actors.waiting import until
 from tests.pipeline import servers
@@ -86,6 +87,49 @@ def reply_with(path: Path) -> Reply:
     film = path.read_bytes()
     headers = (("Content-Type", "video/x-matroska"), ("Content-Length", str(len(film))))
     return Reply(headers=headers, pieces=(film,))
+
+
+@pytest.mark.parametrize(
+    ("url", "state", "is_over"),
+    [
+        ("/videos/a.mp4", CameraState.ENDED, True),
+        ("/videos/a.mp4", CameraState.FAILED, True),
+        ("/videos/a.mp4", CameraState.LIVE, False),
+        ("http://127.0.0.1/a.mp4", CameraState.ENDED, True),
+        ("rtsp://127.0.0.1/1", CameraState.FAILED, False),  # it is tried again
+        ("rtsp://127.0.0.1/1", CameraState.BACKING_OFF, False),
+    ],
+)
+async def test_only_what_gives_no_frame_by_itself_any_more_is_not_playing(
+    url: str, state: CameraState, is_over: bool
+) -> None:
+    """Admission counts no device time for it."""
+    streams = CameraStreams(ClipQueue(MAX_CLIPS), QUICK, SilentFeed)
+    camera = assignment("gate", url)
+    streams.open(camera, None)
+    streams.owned["gate"].report(state, "", None, None, STARTED_S)
+
+    assert streams.specs() == {"gate": camera.spec}
+    assert streams.playing() == ({} if is_over else {"gate": camera.spec})
+
+
+class SilentFeed:
+    """A feed that opens nothing."""
+
+    def __init__(self, spec: CameraSpec, config: IngestConfig, **_: object) -> None:
+        """Has nothing to keep."""
+
+    def start(self) -> None:
+        """Starts no thread."""
+
+    def stop(self, timeout_s: float = 0.0) -> None:
+        """There is none."""
+
+    def request_stop(self) -> None:
+        """There is none."""
+
+    def limit_rate(self, share: float) -> None:
+        """It has none."""
 
 
 @pytest.mark.parametrize("kind", ["file", "looped file", "file over HTTP", "scene"])
