@@ -1,8 +1,9 @@
-"""Ends background tasks of an event loop."""
+"""Ends background tasks of an event loop, and what must not end halfway."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 _RETRY_AFTER_S = 5.0
@@ -19,3 +20,13 @@ async def end(*tasks: asyncio.Future[Any], retry_after_s: float = _RETRY_AFTER_S
         for task in running:
             task.cancel()
         _, running = await asyncio.wait(running, timeout=retry_after_s)
+
+
+async def carry_out(work: Coroutine[Any, Any, None]) -> None:
+    """Runs work to its end even if the caller is cancelled meanwhile; the cancellation is raised after that."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

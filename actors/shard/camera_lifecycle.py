@@ -3,7 +3,8 @@
 absent  -> standby  add as standby: its stream is open and its newest clips are held back
 standby -> absent   30 s without another transition
 absent or standby -> owned   add: lease acquired, memory restored, stream open, checkpoints at intervals
-owned   -> absent   release: memory saved whole, lease released, answers that were begun go on; drop: lease released
+owned   -> absent   release: memory saved whole, lease released, answers that were begun go on; drop: lease released;
+                    once the memory is saved, a cancellation waits for the rest
 owned   -> unowned  the store lost its record of the owner: the memory, maybe the only copy, is kept and is silent
 unowned -> owned    add: lease acquired
 owned or unowned -> lost   another shard owns the camera, or it was removed: this one must neither answer nor save
@@ -87,10 +88,9 @@ class CameraLifecycle:
         """See Shard.release_camera."""
         async with self._locks[camera_id]:
             self._streams.end_standby(camera_id)
-            stream, fields = self._stream(camera_id), self.log_fields(camera_id)
-            await self._memories.finish(camera_id, stream.spec.name)
-            await self._give_up(camera_id, successor=successor, keeps_answers=True)
-        log.info("camera_released", **fields)
+            await self._memories.finish(camera_id, self._stream(camera_id).spec.name)
+            leaving = self._give_up(camera_id, "camera_released", successor=successor, keeps_answers=True)
+            await task_cancellation.carry_out(leaving)
 
     async def drop(self, camera_id: str) -> None:
         """See Shard.drop_camera."""
@@ -98,10 +98,8 @@ class CameraLifecycle:
             self._streams.end_standby(camera_id)
             if camera_id not in self._streams.owned:
                 return
-            fields = self.log_fields(camera_id)
             await self._memories.stop_saving(camera_id)
-            await self._give_up(camera_id)
-        log.info("camera_dropped", **fields)
+            await task_cancellation.carry_out(self._give_up(camera_id, "camera_dropped"))
 
     async def erase(self, camera_id: str) -> None:
         """See Shard.erase_memory."""
@@ -199,10 +197,14 @@ class CameraLifecycle:
         self._streams.update(assignment, self._memories.status(assignment.id).newest_s)
         log.info("camera_updated", camera=assignment.spec.name, url=redact(assignment.spec.url))
 
-    async def _give_up(self, camera_id: str, *, successor: str | None = None, keeps_answers: bool = False) -> None:
+    async def _give_up(
+        self, camera_id: str, event: str, *, successor: str | None = None, keeps_answers: bool = False
+    ) -> None:
+        fields = self.log_fields(camera_id)
         self._streams.end(camera_id)
         await self._lease_holder.release(camera_id, successor=successor)
         await self._memories.free(camera_id, keeps_answers=keeps_answers)
+        log.info(event, **fields)
 
     async def _settle(self, camera_id: str) -> None:
         async with self._locks[camera_id]:

@@ -289,6 +289,29 @@ async def test_a_dropped_camera_is_released_unsaved(running: Running, film: str,
         await other.add_camera(dataclasses.replace(assignment("film", film), expiry=None))
 
 
+@pytest.mark.parametrize("is_saved", [True, False])
+async def test_a_camera_whose_leaving_is_cancelled_while_its_lease_is_released_has_left(
+    running: Running, film: str, checkpoints: UnreliableStore, is_saved: bool
+) -> None:
+    """It had no stream any more, and kept its slot: neither it nor another camera could come."""
+    leases = checkpoints.leases
+    async with running(max_cameras=1) as shard:
+        await watch_whole(shard, "film", film)
+        leases.may_release.clear()
+        leaving = asyncio.create_task((shard.release_camera if is_saved else shard.drop_camera)("film"))
+        await leases.has_begun_release.wait()
+        leaving.cancel()
+        await asyncio.sleep(0)
+        leases.may_release.set()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+
+        assert (await shard.status()).cameras == ()
+        await shard.add_camera(assignment("film", film))
+        if is_saved:
+            assert (await status(shard, "film")).memory.frames_seen == FRAMES_SAMPLED
+
+
 async def test_the_shard_s_lines_about_a_camera_that_leaves_it_name_its_epoch(running: Running, film: str) -> None:
     async with running() as shard:
         with structlog.testing.capture_logs() as lines:
