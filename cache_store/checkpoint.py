@@ -24,7 +24,7 @@ class CheckpointFacts:
     fingerprint: str  # of the model that wrote it
     saved_s: float
     started_s: float  # when the camera was first added: second 0 of a file
-    newest_s: float  # of the newest frame in it
+    newest_s: float  # of the newest frame in it; without any, of the newest that was erased, or 0
     next_position: int
     next_frame: int
     frames_seen: int

@@ -112,7 +112,7 @@ class CameraLifecycle:
             if is_reopened:
                 stream.feed.request_stop()
             try:
-                await self._memories.erase(stream.assignment, owner)
+                await self._memories.erase(stream.assignment, owner, keeps_place=not is_reopened)
                 newest_s = None
             finally:
                 if is_reopened:

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 from collections import Counter
 from collections.abc import Callable
+from typing import TypeVar
 
 import structlog
 
@@ -21,6 +22,8 @@ from cache_store.store import CheckpointStore
 from pipeline.cameras import CameraFailed
 from pipeline.device.engine import Engine
 from pipeline.memory_status import MemoryStatus
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -83,13 +86,17 @@ class CameraMemories:
     async def finish(self, camera_id: str, name: str) -> None:
         """Holds the camera's clips back and saves its whole memory for the next owner.
 
-        Raises StoreError; then, or if it is cancelled, the camera goes on as before.
+        Raises StoreError, and ShardUnavailable if the device fails; then, or if it is cancelled, the camera goes on as
+        before. One without frames has nothing to save, and needs no store.
         """
         self._engine.clips.hold_back(camera_id)
         is_saved = False
         try:
             await self._checkpointer.stop(camera_id)
-            is_saved = not self._engine.status(camera_id).frames_seen
+            # The status alone may lack the frames of the job at hand.
+            is_saved = not self._engine.status(camera_id).frames_seen and await self._command(
+                self._engine.is_new, camera_id
+            )
             is_saved = is_saved or await self._checkpointer.save(camera_id, is_whole=True)
         finally:
             if not is_saved:
@@ -98,14 +105,21 @@ class CameraMemories:
         if not is_saved:
             raise StoreUnavailable(f"camera {name!r}: its memory could not be saved, so it stays where it is")
 
-    async def erase(self, assignment: Assignment, owner: Owner) -> None:
-        """Deletes the camera's checkpoints and empties its slot. Raises StoreError; then the memory is as before."""
+    async def erase(self, assignment: Assignment, owner: Owner, *, keeps_place: bool) -> None:
+        """Deletes the camera's checkpoints and empties its slot. Raises StoreError; then the memory is as before.
+
+        keeps_place: its source goes on behind what is erased. That is saved at once, for the next owner: a recording
+        would be read from its begin again.
+        """
+        gap = self._gap(assignment, GapReason.ERASED)
         try:
             await self._checkpointer.stop(assignment.id)
             await self._store.delete(assignment.id, owner)
+            await self._command(self._engine.erase_camera, assignment.id, gap, keeps_place=keeps_place)
+            if keeps_place:
+                await self._checkpointer.save(assignment.id)
         finally:
             self.start_saving(assignment)
-        await self._command(self._engine.erase_camera, assignment.id, self._gap(assignment, GapReason.ERASED))
 
     async def update(self, assignment: Assignment) -> None:
         """Gives the camera's memory the gate of another spec."""
@@ -144,10 +158,10 @@ class CameraMemories:
                 await self.free(assignment.id)
             raise
 
-    async def _command(self, command: Callable[..., None], *args: object, **kwargs: object) -> None:
+    async def _command(self, command: Callable[..., T], *args: object, **kwargs: object) -> T:
         """Waits for a command of the engine. Raises ShardUnavailable if the device failed at it: a retry may help."""
         try:
-            await asyncio.to_thread(command, *args, **kwargs)
+            return await asyncio.to_thread(command, *args, **kwargs)
         except CameraFailed as error:
             raise ShardUnavailable(str(error)) from error
 

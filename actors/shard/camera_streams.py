@@ -27,11 +27,15 @@ _AHEAD_S = 2.0  # so much may the clocks of two machines differ where nobody com
 
 @dataclass(slots=True)
 class CameraStream:
-    """A camera's feed, the state that the feed last reported, and when it came into that state, in Unix seconds."""
+    """A camera's feed, the state that the feed last reported, and when it came into that state, in Unix seconds.
+
+    resume_s: behind this time it was opened, None from its begin.
+    """
 
     assignment: Assignment
     feed: Feed
     state_since_s: float
+    resume_s: float | None = None
     state: CameraState = CameraState.CONNECTING
     detail: str = ""
     reason: SourceReason | None = None
@@ -138,8 +142,9 @@ class CameraStreams:
     def update(self, assignment: Assignment, newest_s: float | None) -> None:
         """Gives an owned camera another spec; its stream is opened anew where that changes its frames.
 
-        newest_s: time of the newest frame in its memory. The new stream goes on behind that and behind what is on its
-        way. If the masks are others now, frames on their way are dropped; a recording gives them again.
+        newest_s: time of the newest frame in its memory. The new stream goes on behind that, behind what is on its way,
+        and where the stream before began. If the masks are others now, frames on their way are dropped; a recording
+        gives them again.
         """
         stream = self.owned[assignment.id]
         before, spec = stream.spec, assignment.spec
@@ -149,7 +154,7 @@ class CameraStreams:
         stream.feed.request_stop()
         if before.masks != spec.masks:
             self._clips.discard(assignment.id, are_lost=stream.is_live)
-        times_s = (newest_s, self._clips.newest_s(assignment.id))
+        times_s = (newest_s, self._clips.newest_s(assignment.id), stream.resume_s)
         self.reopen(assignment, max((time_s for time_s in times_s if time_s is not None), default=None))
 
     def keep(self, assignment: Assignment) -> None:
@@ -232,7 +237,7 @@ class CameraStreams:
             resume_from_s=resume_s,
             started_s=assignment.started_s if started_s is None else started_s,
         )
-        stream = CameraStream(assignment, feed, self.clock())
+        stream = CameraStream(assignment, feed, self.clock(), resume_s)
         feed.limit_rate(self._rate_share)
         feed.start()
         return stream

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cache_store import cached_frames, checkpoint_codec, token_ids
 from cache_store.checkpoint import Checkpoint, CheckpointFacts
-from cache_store.gap import Gap
+from cache_store.gap import Gap, GapReason
 from cache_store.memory import Memory
 from models import memory_restorer
 from models.memory_writer import MemoryWriter
@@ -24,6 +24,7 @@ class CameraMemory:
     """The memory of a camera, with thumbnails of its cached frames. Starts from a memory that holds its prefix alone.
 
     gap_after_s: see `GapLog`. A frame of which the gate admits no patch counts as seen: the memory is as of its time.
+    erased_until_s: time of the newest frame that was erased; the camera's source goes on behind it.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class CameraMemory:
         self.dropped_before = 0
         self.started_s = started_s
         self.newest_s: float | None = None
+        self.erased_until_s: float | None = None
         self.saved_s: float | None = None
         self._writer = writer
         self.gate = gate
@@ -58,6 +60,11 @@ class CameraMemory:
         self._oldest_s: float | None = None  # of a token
         self._compactions = 0  # of the memory, at the last `_refresh`
         self._gap_log = GapLog(gap_after_s)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there was no frame yet, nor one that was erased."""
+        return not self.frames_seen and self.erased_until_s is None
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
@@ -155,7 +162,7 @@ class CameraMemory:
             fingerprint=self._writer.model.spec.fingerprint,
             saved_s=now,
             started_s=self.started_s,
-            newest_s=newest_s or 0.0,
+            newest_s=newest_s or self.erased_until_s or 0.0,
             next_position=self.memory.next_position,
             next_frame=self.memory.next_frame,
             origin_s=self.memory.origin_s,
@@ -181,12 +188,18 @@ class CameraMemory:
         self.frames_seen = facts.frames_seen
         self.dropped_before = facts.frames_dropped
         self.started_s = facts.started_s
-        self.newest_s = facts.newest_s or None
+        if self._oldest_s is None:  # no token
+            self.erased_until_s = facts.newest_s or None
+        else:
+            self.newest_s = facts.newest_s or None
         self.saved_s = facts.saved_s
         since_s = facts.started_s if self.newest_s is None else self.newest_s
         is_empty = self.newest_s is None and not facts.frames_seen and not facts.gaps
         ended = [gap for gap in facts.gaps if gap.end_s <= facts.newest_s]
+        erased = [gap for gap in facts.gaps if gap.end_s > facts.newest_s and gap.reason == GapReason.ERASED]
         self._gap_log.restore(ended, None if is_empty else since_s)
+        for gap in erased:
+            self.begin_with(gap)
 
     def status(self, frames_dropped: int) -> MemoryStatus:
         """The memory in numbers. Reads nothing from the device."""

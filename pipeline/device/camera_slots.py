@@ -84,13 +84,19 @@ class CameraSlots:
         del self.cameras[name], self._statuses[name]
         self._free.append(camera.memory.slot)
 
-    def erase(self, name: str, gap: Gap) -> None:
-        """Empties the camera's memory and all that came from it. Nothing of it can fail. Raises UnknownCamera."""
+    def erase(self, name: str, gap: Gap, waiting_until_s: float | None = None, *, keeps_place: bool = True) -> None:
+        """Empties the camera's memory and all that came from it. Nothing of it can fail. Raises UnknownCamera.
+
+        waiting_until_s: time of the newest frame on its way, which is lost too. keeps_place: see Engine.erase_camera.
+        """
         camera = self.get(name)
+        times_s = (camera.newest_s, camera.erased_until_s, waiting_until_s)
         camera.memory.erase()
         camera.gate.invalidate()
         self.cameras[name] = self._camera(name, camera.memory, camera.gate, camera.started_s)
         self.cameras[name].begin_with(gap)
+        if keeps_place:
+            self.cameras[name].erased_until_s = max((one for one in times_s if one is not None), default=None)
 
     def set_gate(self, name: str, *, is_gated: bool) -> None:
         """Judges the patches of the camera's later frames by another gate. Raises UnknownCamera."""

@@ -157,12 +157,16 @@ class Engine:
         """Whether unchanged patches of the camera's frames are skipped from now on. As `remove_camera`."""
         self._do(f"camera {name!r}: changing its gate", lambda: self._slots.set_gate(name, is_gated=is_gated))
 
-    def erase_camera(self, name: str, gap: Gap) -> None:
+    def erase_camera(self, name: str, gap: Gap, *, keeps_place: bool = True) -> None:
         """Empties the camera's memory; its questions end with AnswerFailed, its waiting clips are dropped.
 
-        Blocks and raises as `remove_camera`.
+        keeps_place: a snapshot without frames says up to when they were erased. Blocks and raises as `remove_camera`.
         """
-        self._do(f"camera {name!r}: erasing it", lambda: self._erase(name, gap))
+        self._do(f"camera {name!r}: erasing it", lambda: self._erase(name, gap, keeps_place=keeps_place))
+
+    def is_new(self, name: str) -> bool:
+        """Whether the camera has had no frame, not in the job at hand either. Blocks and raises as `remove_camera`."""
+        return self._do(f"camera {name!r}: looking for frames", lambda: self._slots.get(name).is_new)
 
     def status(self, name: str) -> MemoryStatus:
         """The camera's memory in numbers, as of its last frames. Does not block. Raises UnknownCamera."""
@@ -213,8 +217,8 @@ class Engine:
         self._questions.fail_camera(name, reason, keeps_running=keeps_answers)
         self.clips.remove(name)
 
-    def _erase(self, name: str, gap: Gap) -> None:
-        self._slots.erase(name, gap)
+    def _erase(self, name: str, gap: Gap, *, keeps_place: bool) -> None:
+        self._slots.erase(name, gap, self.clips.newest_s(name), keeps_place=keeps_place)
         self._questions.fail_camera(name, f"the memory of camera {name!r} was erased")
         self.clips.erase(name)
         self._slots.publish(self._slots.get(name))

@@ -151,11 +151,14 @@ class SimulatedEngine:
     def set_gate(self, name: str, *, is_gated: bool) -> None:
         self._memory(name)
 
-    def erase_camera(self, name: str, gap: Gap) -> None:
+    def erase_camera(self, name: str, gap: Gap, *, keeps_place: bool = True) -> None:
         memory = self._memory(name)
         self._memories[name] = _Memory(SeenFrames(), memory.started_s, None)
         self.clips.remove(name)
         self._fail(name, "its memory was erased")
+
+    def is_new(self, name: str) -> bool:
+        return not self._memory(name).seen.count
 
     def status(self, name: str) -> MemoryStatus:
         memory = self._memory(name)

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -19,13 +20,16 @@ from tests.actors.shard.shards import (
     Running,
     UnreliableStore,
     assignment,
+    has_ended,
     has_frames,
+    is_timed,
     live,
     status,
     watch_whole,
 )
 from tests.actors.waiting import until
 from tests.cache_store.test_checkpoint import assert_equal
+from tests.pipeline.device.pausing_model import PausingModel
 
 
 async def test_a_new_shard_restores_the_saved_memory(running: Running, film: str) -> None:
@@ -138,9 +142,107 @@ async def test_erasing_a_memory_deletes_its_checkpoints(
         memory = (await status(shard, "film")).memory
         assert (memory.frames_seen, memory.oldest_s, memory.thumbnails) == (0, None, 0)
         assert [gap.reason for gap in memory.gaps] == ["its memory was erased"]
-        assert await checkpoints.load("film", model.spec.fingerprint) is None
+        await require_nothing_of_it(checkpoints, "film", model)
         with pytest.raises(UnknownCamera):
             await shard.erase_memory("flim")
+
+
+async def require_nothing_of_it(checkpoints: UnreliableStore, camera: str, model: LlavaOnevision) -> None:
+    """The store knows up to when the camera's memory was erased, and nothing of what was in it."""
+    saved = await checkpoints.load(camera, model.spec.fingerprint)
+    assert saved is not None
+    assert (saved.facts.frames_seen, saved.thumbnails) == (0, {})
+    assert [len(layer) for layer in saved.layers] == [0] * model.spec.kv.num_layers
+
+
+@pytest.mark.parametrize("leaves", ["moved", "dropped", "saved at the end of its shard"])
+async def test_a_recording_whose_memory_was_erased_goes_on_behind_that_on_its_next_shard(
+    running: Running, film: str, leaves: str
+) -> None:
+    """What was erased came back: nothing said any more how far it had come, so it was read from its begin."""
+    recording = assignment("film", film)
+    faster = dataclasses.replace(recording, spec=dataclasses.replace(recording.spec, frames_per_second=2.0))
+    async with running() as shard:
+        await watch_whole(shard, "film", film)
+        await shard.erase_memory("film")
+        erased = (await status(shard, "film")).memory
+        if leaves == "moved":
+            await shard.release_camera("film")
+        elif leaves == "dropped":  # as after a crash: nothing is saved then
+            await shard.drop_camera("film")
+
+    async with running() as shard:
+        for camera in (recording, faster):
+            await shard.add_camera(camera)
+            await until(partial(has_ended, shard, "film"))
+            memory = (await status(shard, "film")).memory
+            assert (memory.frames_seen, memory.oldest_s, memory.newest_s) == (0, None, None)
+            assert memory.gaps == erased.gaps
+        await shard.erase_memory("film")
+
+    async with running() as shard:
+        await shard.add_camera(recording)
+        await until(partial(has_ended, shard, "film"))
+        assert (await status(shard, "film")).memory.frames_seen == 0
+
+
+async def test_frames_that_wait_when_a_memory_is_erased_are_not_read_by_its_next_shard(
+    running: Running, film: str
+) -> None:
+    async with running() as shard:
+        await shard.add_camera(assignment("film", film))
+        await until(partial(has_frames, shard, "film", 4))
+        clips = shard._engine.clips
+        clips.hold_back("film")
+        await until(lambda: clips.held_back_since_s("film") is not None)
+        until_s = clips.newest_s("film")
+        await shard.erase_memory("film")
+        await shard.drop_camera("film")
+    assert until_s is not None
+
+    async with running() as shard:
+        await shard.add_camera(assignment("film", film))
+        await until(partial(has_ended, shard, "film"))
+        oldest_s = (await status(shard, "film")).memory.oldest_s
+        assert oldest_s is None or oldest_s > until_s
+
+
+async def test_a_camera_that_leaves_while_its_first_step_is_appended_takes_it_along(
+    running: Running, film: str, model: LlavaOnevision
+) -> None:
+    """It counted as one without frames, and its next shard reported that no frame of it was saved."""
+    pausing = PausingModel(model)
+    async with running(model=pausing) as shard, running() as successor:
+        await is_timed(shard)
+        pausing.pause(at_frames=True)
+        await shard.add_camera(assignment("film", film))
+        assert await asyncio.to_thread(pausing.has_begun.wait, 60.0)
+        leaving = asyncio.create_task(shard.release_camera("film"))
+        await until(lambda: shard._engine.has_command)
+        pausing.resume()
+        await leaving
+
+        await successor.add_camera(assignment("film", film))
+        restored = (await status(successor, "film")).memory
+        assert restored.frames_seen >= 4
+        await until(partial(has_ended, successor, "film"))
+        memory = (await status(successor, "film")).memory
+        assert (memory.frames_seen, memory.gaps) == (FRAMES_SAMPLED, ())
+
+
+async def test_a_camera_without_frames_leaves_though_the_store_is_down(
+    running: Running, checkpoints: UnreliableStore, tmp_path: Path
+) -> None:
+    """It has nothing to save."""
+    async with running() as shard:
+        await shard.add_camera(assignment("none", str(tmp_path / "none.mp4")))
+        checkpoints.is_down = True
+        await shard.release_camera("none")
+
+        assert (await shard.status()).cameras == ()
+        assert checkpoints.saves == 0
+        checkpoints.is_down = False
+        await shard.add_camera(assignment("none", str(tmp_path / "none.mp4")))
 
 
 async def test_a_save_that_was_on_its_way_when_the_memory_was_erased_is_refused(
@@ -157,7 +259,7 @@ async def test_a_save_that_was_on_its_way_when_the_memory_was_erased_is_refused(
         with pytest.raises(OwnedByAnother):
             await checkpoints.save("street", late, before)
 
-        assert await checkpoints.load("street", model.spec.fingerprint) is None
+        await require_nothing_of_it(checkpoints, "street", model)
         await until(partial(has_frames, shard, "street", 2))
         assert isinstance([event async for event in shard.ask("street", "what is in view")][-1], Done)
 

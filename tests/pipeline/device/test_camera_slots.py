@@ -5,18 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cache_store.gap import Gap
+from cache_store.checkpoint import Checkpoint
+from cache_store.gap import Gap, GapReason
 from models.llava_onevision import LlavaOnevision
 from models.memory_writer import MemoryWriter
 from pipeline.answers import UnknownCamera
 from pipeline.cameras import CameraExists, TooManyCameras
+from pipeline.device.camera_memory import CameraMemory
 from pipeline.device.camera_slots import CameraSlots
 from pipeline.device.device_config import DeviceConfig
 from tests.conftest import TOKENS_PER_FRAME, assert_same, contents
 from tests.pipeline.device.engine_driver import MEMORY
 from tests.pipeline.device.test_camera_memory import append, still
 
-ERASED = Gap(1_000.0, 1_010.0, "erased")
+ERASED = Gap(1_000.0, 1_010.0, GapReason.ERASED)
 
 
 @pytest.fixture
@@ -76,7 +78,57 @@ def test_an_erased_camera_has_nothing_of_before_and_goes_on_in_its_slot_behind_i
     # The first frame after it is read whole, although it shows what was erased.
     assert tokens_read(slots, "lobby", 1_020.0) == TOKENS_PER_FRAME
     slots.publish(slots.get("lobby"))
-    assert slots.status("lobby").gaps == (Gap(1_000.0, 1_020.0, "erased"),)
+    assert slots.status("lobby").gaps == (Gap(1_000.0, 1_020.0, GapReason.ERASED),)
+
+
+def restored(slots: CameraSlots, saved: Checkpoint) -> CameraMemory:
+    slots.add("again", saved, started_s=900.0, gap=None, is_gated=False)
+    return slots.get("again")
+
+
+@pytest.mark.parametrize("waiting_until_s", [None, 1_009.0])
+def test_a_snapshot_without_frames_says_up_to_when_they_were_erased(
+    slots: CameraSlots, waiting_until_s: float | None
+) -> None:
+    """Behind that the camera's source goes on, however often it is saved, restored and erased."""
+    add(slots, "lobby", is_gated=False)
+    assert slots.get("lobby").is_new
+    append(slots.get("lobby"), still(8), first_s=1_000.0)
+    slots.erase("lobby", ERASED, waiting_until_s)
+    until_s = waiting_until_s or 1_003.5
+
+    saved = slots.get("lobby").snapshot(0, 5_000.0)
+    again = restored(slots, saved)
+
+    assert saved.facts.newest_s == until_s
+    assert not again.is_new
+    assert (again.newest_s, again.status(0).newest_s, again.gaps) == (None, None, (ERASED,))
+    slots.erase("again", ERASED)
+    assert slots.get("again").snapshot(0, 5_000.0, is_whole=True).facts.newest_s == until_s
+
+
+def test_a_snapshot_that_leaves_out_all_frames_since_they_were_erased_says_up_to_when(slots: CameraSlots) -> None:
+    add(slots, "lobby", is_gated=False)
+    append(slots.get("lobby"), still(8), first_s=1_000.0)
+    slots.erase("lobby", ERASED)
+    append(slots.get("lobby"), still(4), first_s=1_020.0)
+
+    saved = slots.get("lobby").snapshot(0, 5_000.0)
+    again = restored(slots, saved)
+    append(again, still(4), first_s=1_020.0)
+
+    assert saved.facts.newest_s == 1_003.5
+    assert again.gaps == (Gap(1_000.0, 1_020.0, GapReason.ERASED),)
+
+
+def test_of_a_camera_whose_times_are_to_begin_anew_a_snapshot_knows_none(slots: CameraSlots) -> None:
+    """Its clock was set back: its source goes on now, not behind what was erased."""
+    add(slots, "lobby", is_gated=False)
+    append(slots.get("lobby"), still(8), first_s=1_000.0)
+    slots.erase("lobby", ERASED, 1_009.0, keeps_place=False)
+
+    assert slots.get("lobby").is_new
+    assert slots.get("lobby").snapshot(0, 5_000.0).facts.newest_s == 0.0
 
 
 def test_cameras_have_slots_of_their_own_and_a_freed_one_is_given_again(slots: CameraSlots) -> None:
