@@ -13,6 +13,7 @@ from actors.shard.camera_streams import CameraStreams
 from actors.shard.interface import Assignment
 from cache_store.checkpoint import Checkpoint
 from cache_store.errors import StoreUnavailable
+from models.llava_onevision import LlavaOnevision
 from pipeline.cameras import CameraSpec, PlaybackSpeed
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed_output import OnState
@@ -94,8 +95,14 @@ def rounds(film: str) -> Assignment:
 @pytest.mark.parametrize("is_back", [True, False])
 @pytest.mark.parametrize("is_recording", [True, False])
 async def test_erasing_a_memory_whose_times_have_not_come_gives_its_camera_those_of_the_clock_again(
-    running: Running, film: str, is_back: bool, is_recording: bool
+    running: Running,
+    film: str,
+    checkpoints: UnreliableStore,
+    model: LlavaOnevision,
+    is_back: bool,
+    is_recording: bool,
 ) -> None:
+    """Its next shard is not to go on behind the times that were erased."""
     async with running(clock=an_hour_back if is_back else time.time) as shard:
         await shard.add_camera(rounds(film) if is_recording else live())
         await until(partial(has_frames, shard, "street", 2))
@@ -103,6 +110,7 @@ async def test_erasing_a_memory_whose_times_have_not_come_gives_its_camera_those
         await shard.erase_memory("street")
 
         assert (_feed(shard) is not before) is is_back
+        assert (await checkpoints.load("street", model.spec.fingerprint) is None) is is_back
         await until(partial(has_frames, shard, "street", 2))
         assert "the clock was set back" not in (await status(shard, "street")).detail
 
