@@ -78,12 +78,14 @@ def _prefill(
     rows = capture.query_rows[layer] if isinstance(capture, AttentionCapture) else None
     for run in forward_pass.runs:
         new = attention_ops.New(run.unpack(queries), run.unpack(keys), run.unpack(values), mask)
-        cached = run.cached(layer)
-        if rows is None or not isinstance(capture, AttentionCapture):
-            attended, normalizer = attention_ops.attend(new, cached, scaling)
+        if forward_pass.is_appended and run.is_in_place(layer):
+            slot_keys, slot_values, causal = run.read(layer)
+            attended, normalizer = attention_ops.flash(new.queries, slot_keys, slot_values, scaling, bias=causal)
+        elif rows is None or not isinstance(capture, AttentionCapture):
+            attended, normalizer = attention_ops.attend(new, run.cached(layer), scaling)
         else:
             (attended, normalizer), weights = attention_ops.attend_and_reduce(
-                new, cached, scaling, rows, capture.reduce
+                new, run.cached(layer), scaling, rows, capture.reduce
             )
             capture.weights.setdefault(layer, {}).update(enumerate(weights, start=run.first_row))
         parts.append((attended.transpose(1, 2).flatten(0, 1), normalizer.transpose(1, 2).flatten(0, 1)))

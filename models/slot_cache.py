@@ -79,7 +79,8 @@ class SlotCache(Cache):
         self.offsets = _consecutive(num_new) if offsets is None else offsets
         self._recurrent: list[_RecurrentLayer] = []
         captures_weights = isinstance(capture, AttentionCapture)
-        is_single = not (is_read_only or captures_weights) and all(length == 1 for length in num_new)
+        self.is_appended = not (is_read_only or captures_weights) and mask is None
+        is_single = self.is_appended and all(length == 1 for length in num_new)
         is_plain = all(memory.is_plain for memory in memories)
         self.bases = SharedBases(memories, self.spans)
         assert not (captures_weights and self.bases.shares), "attention weights are captured on a pass's own memories"

@@ -10,7 +10,10 @@ from torch import Tensor
 
 from cache_store.memory import Memory
 from models.shared_base import cached_of
+from ops import attention as attention_ops
 from ops.attention import Cached
+
+_MAX_MASKED = 1 << 16  # new tokens times all: to merge two calls takes less than a larger mask
 
 
 class SlotRun:
@@ -25,6 +28,9 @@ class SlotRun:
         self._span = span
         self._slabs = memories[0].slabs
         self._slots = slice(memories[0].slot, memories[0].slot + len(memories))
+        self._num_new = (span.stop - span.start) // len(memories)
+        self._is_plain = all(memory.is_plain for memory in memories)
+        self._masks: dict[int, Tensor] = {}  # by the number of valid tokens of a layer
 
     def unpack(self, states: Tensor) -> Tensor:
         """These memories' part of a packed row, as a batch. [1, H, sum of T_b, D] -> [R, H, T, D]"""
@@ -35,6 +41,22 @@ class SlotRun:
     def write(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Writes new keys and values behind the valid tokens of each memory. [R, H, T, D] twice"""
         self._slabs.write(layer, self._slots, self.memories[0].lengths[layer], keys, values)
+
+    def is_in_place(self, layer: int) -> bool:
+        """Whether `read` is the fastest way to attend to the tokens of a layer: on a CPU, where they are few."""
+        keys, end = self._slabs.keys[layer], self.memories[0].lengths[layer] + self._num_new
+        return self._is_plain and keys.device.type == "cpu" and self._num_new * end <= _MAX_MASKED
+
+    def read(self, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Keys and values of plain memories up to the new ones, which are written, and what masks those behind each.
+
+        [R, H, N, D] twice, [1, 1, T, N]
+        """
+        length = self.memories[0].lengths[layer]
+        keys, values = self._slabs.read(layer, self._slots, length + self._num_new)
+        if length not in self._masks:
+            self._masks[length] = attention_ops.causal_mask(self._num_new, keys, length)[None, None]
+        return keys, values, self._masks[length]
 
     def cached(self, layer: int) -> Cached:
         """The valid tokens of each memory. R × N"""

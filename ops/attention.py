@@ -116,7 +116,7 @@ def _softmax(new: New, cached: Cached, scaling: float, rows: slice, reduce: Redu
     num_cached, bias = cached.keys.shape[2], cached.bias
     logits = (new.queries.float() * scaling).reshape(batch, keys.shape[1], -1, width) @ keys.mT
     of_heads = logits.view(batch, heads, tokens, -1)
-    of_heads[..., num_cached:].add_(_causal_mask(tokens, keys.device) if new.mask is None else new.mask)
+    of_heads[..., num_cached:].add_(causal_mask(tokens, keys) if new.mask is None else new.mask)
     if bias is not None:
         of_heads[..., :num_cached].add_(bias)
     offset = logits.amax(dim=-1, keepdim=True)
@@ -127,9 +127,9 @@ def _softmax(new: New, cached: Cached, scaling: float, rows: slice, reduce: Redu
     return (attended, normalizer), reduce(of_heads[:, :, rows, :num_cached])
 
 
-def _causal_mask(num_tokens: int, device: torch.device) -> Tensor:
-    """Keeps each token from those behind it: added to the logits. -> [T, T]"""
-    return torch.full((num_tokens, num_tokens), -torch.inf, device=device).triu_(1)
+def causal_mask(num_new: int, keys: Tensor, num_cached: int = 0) -> Tensor:
+    """Keeps each new token from those behind it: added to the logits. keys: of its dtype and device. -> [T, N + T]"""
+    return keys.new_full((num_new, num_cached + num_new), -torch.inf).triu_(num_cached + 1)
 
 
 def text_mask(texts: Sequence[Tensor]) -> Tensor:
