@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from actors.config.camera_entries import KEYS
-from pipeline.cameras import CameraSpec
+from pipeline.cameras import CAMERA_NAME_PATTERN, CameraSpec
 
 Key = tuple[str | int, ...]
 
@@ -47,6 +47,23 @@ def first_of(error: ValidationError, root: type[Any]) -> ConfigProblem:
     if not isinstance(value, str | int | float | bool) or _MAY_HOLD_SECRETS & set(key):
         return ConfigProblem(key, text)
     return ConfigProblem(key, f"{text} (it is {value!r})")
+
+
+def shown(key: Key, values: object) -> str:
+    """A key as a person reads it, e.g. router.port: a camera by its name, by its index where it has no valid one."""
+    match key:
+        case ("cameras", int(index), *rest) if name := _camera_name(values, index):
+            return ".".join(map(str, (f"cameras[{name}]", *rest)))
+    return ".".join(map(str, key))
+
+
+def _camera_name(values: object, index: int) -> str | None:
+    match values:
+        case {"cameras": [*entries]} if index < len(entries):
+            entry = entries[index]
+            name = entry.get("name") if isinstance(entry, dict) else None
+            return name if isinstance(name, str) and CAMERA_NAME_PATTERN.fullmatch(name) else None
+    return None
 
 
 def _suggestion(key: Key, root: type[Any]) -> str:

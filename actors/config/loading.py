@@ -176,7 +176,7 @@ class _Document:
         """The error for the value of a key, with file and line."""
         nearest = next((key[:n] for n in range(len(key), 0, -1) if key[:n] in self._lines), None)
         place = f"{self._origin}:{self._lines[nearest]}" if nearest else self._origin
-        name = ".".join(str(part) for part in key)
+        name = error_messages.shown(key, self.values)
         return ConfigError(f"{place}: {name}: {problem}" if name else f"{place}: {problem}")
 
     def _note_lines(self, node: yaml.Node, key: Key) -> None:

@@ -94,14 +94,30 @@ def test_metrics_and_router_may_both_take_any_free_port() -> None:
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        ("password: 0123", "cameras.0.password: it is no text for YAML; write it in quotes"),  # YAML reads 83
-        ("password: null", "cameras.0.password: it is no text for YAML; write it in quotes"),
-        ("password_file: /dev/null", "cameras.0.password_file: '/dev/null': the file is empty"),
-        ("password_file: ~no-such-user/p", "cameras.0.password_file: '~no-such-user/p': Could not determine home"),
+        ("password: 0123", "cameras[gate].password: it is no text for YAML; write it in quotes"),  # YAML reads 83
+        ("password: null", "cameras[gate].password: it is no text for YAML; write it in quotes"),
+        ("password_file: /dev/null", "cameras[gate].password_file: '/dev/null': the file is empty"),
+        ("password_file: ~no-such-user/p", "cameras[gate].password_file: '~no-such-user/p': Could not determine home"),
     ],
 )
 def test_no_other_password_is_used_than_the_one_that_was_written(keys: str, expected: str) -> None:
     assert expected in error_of(CAMERA % keys)
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ("[{name: a, url: 'sim:a'}, {name: b, url: 'sim:b', pce: fast}]", "cameras[b].pce: unknown key"),
+        ("[&a {name: a, url: 'sim:a'}, {<<: *a, gate: maybe, name: b}]", "cameras[b].gate: "),
+        ("[{name: a, url: 'sim:a'}, {url: 'sim:b', pce: fast}]", "cameras.1.name: missing"),
+        ("[{name: 5, url: 'sim:a'}]", "cameras.0.name: "),
+        ("[{name: ['a'], url: 'sim:a', password: x}]", "cameras.0.password: "),
+        ("[{name: 'a b', url: 'sim:a', password: x}]", "cameras.0.password: "),
+        ("[{name: '${NAME}', url: 'sim:a', password: x}]", "cameras.0.name: the environment has no variable"),
+    ],
+)
+def test_a_camera_is_called_by_its_name_and_by_its_index_where_it_has_no_valid_one(entries: str, expected: str) -> None:
+    assert f"hermes.yaml:1: {expected}" in error_of(f"cameras: {entries}")
 
 
 def test_the_home_of_an_unknown_user_is_a_mistake() -> None:
