@@ -68,6 +68,11 @@ def print_table(table: Table) -> None:
     out.print(table, soft_wrap=False)
 
 
+def print_sentences(console: Console, text: str, *, style: str = "") -> None:
+    """Prints text, on a terminal wrapped between words: it would break them itself. Elsewhere a line stays a line."""
+    console.print(text, style=style, markup=False, soft_wrap=not console.is_terminal)
+
+
 def print_json(value: object) -> None:
     """Prints one line of JSON on standard output. Not by rich, which takes seconds for megabytes."""
     typer.echo(output.as_json(value))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
 
+import pytest
+from rich.console import Console
+
 from actors.config.shards import ShardsConfig
+from console.cli import terminal
 from tests.console.running import run
 
 ASKED = ("plan", "--cameras", "500", "--model", "qwen3-vl-8b", "--gpu", "a100-80g", "--fps", "0.5", "--activity", "0.1")
@@ -64,6 +69,31 @@ async def test_every_figure_is_a_row_with_its_basis_and_links_are_listed() -> No
     assert "assumed" in ended.out
     assert "measured" in ended.out
     assert "[1] https://www.nvidia.com/en-us/data-center/a100/" in ended.out
+
+
+@pytest.mark.parametrize(("model", "gpu"), [("qwen3-vl-8b", "a100-80g"), ("tiny", "l4-24g")])
+async def test_a_table_of_80_columns_breaks_no_name_of_a_file(
+    model: str, gpu: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    asked = ("plan", "--cameras", "900000", "--model", model, "--gpu", gpu)
+    shown, described = await run(*asked), json.loads((await run(*asked, "--json")).out)
+
+    figures = [figure for section in described["sections"].values() for figure in section]
+    words = {word for figure in figures for word in figure["source"].split() if "http" not in word}
+    table = shown.out.partition("\n[1] ")[0]
+    assert "pipeline/device/engine.py" in words
+    assert sorted(words - set(table.split())) == []
+    assert {len(line) for line in table.splitlines()} == {80}
+
+
+def test_a_terminal_gets_sentences_that_are_wrapped_between_words() -> None:
+    written = io.StringIO()
+    terminal.print_sentences(
+        Console(file=written, force_terminal=True, width=30), "one way is shards.checkpoint_rows: int8"
+    )
+
+    assert written.getvalue() == "one way is \nshards.checkpoint_rows: int8\n"
 
 
 async def test_a_plan_as_json_is_one_object_and_holds_where_there_is_room() -> None:
