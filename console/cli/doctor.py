@@ -29,6 +29,7 @@ def examine(config: Path | None, out: Console, *, as_json: bool) -> int:
         settings = loading.load_config(config) if config else HermesConfig()
     except ConfigError as error:
         return terminal.report(str(error), MISTAKE)
+    terminal.print_step(terminal.err, "loading PyTorch and Ray")
     from actors import doctor
 
     findings = []

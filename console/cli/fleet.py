@@ -36,6 +36,7 @@ def stop_fleet(
         settings = loading.load_config(config)
         if settings.shards.is_local:
             terminal.fail("shards.ray is 'local': these shards end with their server", MISTAKE)
+        terminal.print_step(terminal.err, "loading Ray")
         with interruption.ending_at_once():
             from actors import fleet_stop, ray_cluster
 

@@ -33,6 +33,7 @@ def drain_node(
 
     if not hosts.is_cluster(address):
         terminal.fail(f"--address: {address!r} is neither auto nor HOST:PORT of a running cluster", MISTAKE)
+    terminal.print_step(terminal.err, "loading Ray")
     with interruption.ending_at_once():
         from actors import node_drain, ray_cluster
 

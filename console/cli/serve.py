@@ -34,6 +34,7 @@ def _run(settings: HermesConfig, log_level: int, err: Console, *, is_verbose: bo
     try:
         _name_shared_store(settings, err)
         preflight.require_startable(settings)
+        terminal.print_step(err, "loading PyTorch and Ray")
         with interruption.ending_at_once():
             from console.cli import serving
         terminal.end_on_sigterm()

@@ -6,11 +6,13 @@ import asyncio
 import gc
 import signal
 from contextlib import nullcontext
+from functools import partial
 
 from rich.console import Console
 
 from actors import ray_cluster, system
 from actors.config.schema import HermesConfig
+from console.cli import terminal
 
 
 def run(config: HermesConfig, log_level: int, err: Console, *, is_verbose: bool) -> None:
@@ -30,13 +32,10 @@ def stop_request() -> asyncio.Event:
 
 
 async def _serve(config: HermesConfig, log_level: int, err: Console) -> None:
-    def show_progress(message: str) -> None:
-        err.print(f"{message} …", style="dim", markup=False)
-
     # A full collection of garbage stops this process; over ten thousand cameras it took up to a second. It passes over
     # what was frozen: what was imported, and then the records of all cameras.
     gc.freeze()
-    async with system.running(config, log_level=log_level, on_progress=show_progress) as running:
+    async with system.running(config, log_level=log_level, on_progress=partial(terminal.print_step, err)) as running:
         gc.freeze()
         stop = stop_request()
         err.print(f"serving on {running.address}; Ctrl-C ends it", markup=False)

@@ -73,6 +73,11 @@ def print_sentences(console: Console, text: str, *, style: str = "") -> None:
     console.print(text, style=style, markup=False, soft_wrap=not console.is_terminal)
 
 
+def print_step(console: Console, step: str) -> None:
+    """Prints what a command that takes long does next."""
+    console.print(f"{step} …", style="dim", markup=False)
+
+
 def print_json(value: object) -> None:
     """Prints one line of JSON on standard output. Not by rich, which takes seconds for megabytes."""
     typer.echo(output.as_json(value))

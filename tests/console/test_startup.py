@@ -22,6 +22,16 @@ finally:
     assert not set(sys.modules) & set({HEAVY}), set(sys.modules) & set({HEAVY})
 """
 
+# Ends the program where it would begin to import what is heavy.
+STOPPED_SCRIPT = f"""
+import sys
+class Stop:
+    def find_spec(self, name, *_):
+        if name in ("console.cli.serving", "actors.doctor", "actors.fleet_stop", "actors.node_drain"):
+            sys.exit(7)
+sys.meta_path.insert(0, Stop())
+{SCRIPT}"""
+
 
 @pytest.fixture
 def taken_port() -> Iterator[int]:
@@ -30,11 +40,11 @@ def taken_port() -> Iterator[int]:
         yield other.getsockname()[1]
 
 
-def run_light(*arguments: str) -> tuple[int, str]:
+def run_light(*arguments: str, script: str = SCRIPT) -> tuple[int, str]:
     """Exit code and errors of a command in a process of its own, which fails if it imports what is heavy."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HERMES_")}
     ended = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *arguments],
+        [sys.executable, "-c", script, *arguments],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -127,6 +137,33 @@ def test_an_unknown_model_is_told_before_anything_heavy_is_imported(tmp_path: Pa
 
     assert code == 1
     assert errors.startswith("error: model 'tyni': no folder, and none of tiny, ")
+
+
+@pytest.mark.parametrize(
+    ("log_format", "line"),
+    [
+        ("auto", "loading PyTorch and Ray …"),
+        ("json", '{"event": "output", "text": "loading PyTorch and Ray \\u2026"}'),
+    ],
+)
+def test_a_server_says_what_it_loads_before_the_seconds_that_it_takes(
+    log_format: str, line: str, tmp_path: Path
+) -> None:
+    config = tmp_path / "hermes.yaml"
+    config.write_text(f"router: {{port: 0}}\nstore: embedded:{tmp_path / 'store'}\nlogs: {{format: {log_format}}}\n")
+
+    assert run_light("serve", "--config", str(config), script=STOPPED_SCRIPT) == (7, f"{line}\n")
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["fleet", "stop", "--config", "CONFIG"], ["node", "drain"]])
+def test_a_command_says_what_it_loads_before_the_seconds_that_it_takes(command: list[str], tmp_path: Path) -> None:
+    config = tmp_path / "hermes.yaml"
+    config.write_text("shards: {ray: auto}\nstore: redis://127.0.0.1:9\n")
+
+    code, errors = run_light(*(str(config) if word == "CONFIG" else word for word in command), script=STOPPED_SCRIPT)
+
+    assert code == 7
+    assert errors.startswith("loading ")
 
 
 def test_a_cluster_is_not_joined_for_a_wrong_address() -> None:
