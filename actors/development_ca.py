@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from actors.errors import CertificatesNotMade
+from actors.errors import CertificatesNotMade, InvalidHost
 
 DEFAULT_HOSTS = ("localhost", "127.0.0.1", "::1")
 _CA_DAYS = 3650
@@ -42,7 +42,7 @@ def make(folder: Path, *, hosts: Sequence[str] = DEFAULT_HOSTS, days: int = 365)
     """Writes ca, server and client certificates with their keys to `folder`; the server's is for `hosts`.
 
     An authority that is there already signs again, so that the certificates can be renewed; those of the server and
-    the client are replaced. Raises CertificatesNotMade.
+    the client are replaced. Raises CertificatesNotMade, InvalidHost.
     """
     files = Certificates(folder)
     try:
@@ -155,5 +155,5 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         if not _HOST_NAME.fullmatch(host):
-            raise ValueError(f"host {host!r} is neither a host name nor an IP address") from None
+            raise InvalidHost(f"host {host[:80]!r} is neither a host name nor an IP address") from None
         return x509.DNSName(host)

@@ -3,6 +3,7 @@
 ServiceError
 ├── ConfigError          the configuration file or a value in it is invalid
 ├── CertificatesNotMade  certificates for development cannot be made in the folder
+│   └── InvalidHost      a host that they shall be for is none
 ├── AddressInUse         the server cannot listen on one of its addresses
 ├── StoreInUse           another hermes owns the embedded store's folder
 ├── StoreExposed         other users of the machine can read the embedded store's folder
@@ -36,6 +37,10 @@ class ConfigError(ServiceError):
 
 class CertificatesNotMade(ServiceError):
     """Certificates for development cannot be made in the folder."""
+
+
+class InvalidHost(CertificatesNotMade):
+    """A host that a certificate shall be for is neither a name nor an address."""
 
 
 class AddressInUse(ServiceError):

@@ -133,6 +133,8 @@ def _joined(url: str, user: str, password: str) -> str:
         raise _Unusable("url", str(error)) from None
     if not isinstance(parsed, NetworkUrl):
         raise _Unusable("user", "only a camera on the network takes a user")
+    if not user:
+        raise _Unusable("user", "it is empty")
     if urls.credentials(url) is not None:
         raise _Unusable("user", "the URL already holds a user")
     scheme, _, rest = url.partition("://")

@@ -23,7 +23,7 @@ def missing_gpu() -> str | None:
     """Why there is no GPU to examine, in one line; None if there is one."""
     if torch.cuda.is_available():
         return None
-    build = "a build without CUDA: install one with" if torch.version.cuda is None else "no driver or no device"
+    build = "a build without CUDA; install one that has it" if torch.version.cuda is None else "no driver or no device"
     return f"no NVIDIA GPU: torch {torch.__version__} finds none ({build})"
 
 

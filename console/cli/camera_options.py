@@ -50,11 +50,14 @@ User = Annotated[str | None, typer.Option("--user", help="The camera's user; its
 PasswordFile = Annotated[Path | None, typer.Option("--password-file", help="File that holds the camera's password.")]
 Mask = Annotated[
     list[str] | None,
-    typer.Option(help="A polygon to black out, as corners in 0..1: '0,0 0.5,0 0.5,0.3'. Repeat it for more."),
+    typer.Option(
+        metavar="POLYGON", help="A polygon to black out, as corners in 0..1: '0,0 0.5,0 0.5,0.3'. Repeat it for more."
+    ),
 ]
 Gate = Annotated[bool, typer.Option(help="Skip patches that do not change.")]
 Rate = Annotated[
-    float | None, typer.Option("--rate", help="Frames sampled per second; by default the server's ingest.sample_fps.")
+    float | None,
+    typer.Option("--rate", metavar="FPS", help="Frames sampled per second; by default the server's ingest.sample_fps."),
 ]
 Pin = Annotated[
     str | None,
@@ -64,7 +67,7 @@ CaFile = Annotated[
     Path | None, typer.Option("--tls-ca-file", help="PEM file of authorities that are trusted for it too.")
 ]
 TlsName = Annotated[str | None, typer.Option("--tls-name", help="What its certificate must name; by default its host.")]
-Label = Annotated[list[str] | None, typer.Option("--label", help="KEY=VALUE. Repeat it for more.")]
+Label = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Repeat it for more.")]
 
 
 def full_url(url: str, user: str | None, password_file: Path | None) -> str:

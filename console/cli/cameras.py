@@ -41,7 +41,7 @@ def add_camera(
     url: Annotated[str, typer.Argument(help="sim:SCENE?seed=N, a file, rtsp(s):// or http(s)://")],
     user: User = None,
     password_file: PasswordFile = None,
-    pace: Annotated[Pace, typer.Option(help="How a file is played.")] = Pace.LIVE,
+    pace: Annotated[Pace, typer.Option(metavar="live|fast", help="How a file is played.")] = Pace.LIVE,
     mask: Mask = None,
     gate: Gate = True,
     loop: Annotated[bool, typer.Option("--loop", help="Play a recording again whenever it has ended.")] = False,
@@ -88,8 +88,10 @@ def probe_camera(
 ) -> None:
     """Open a URL for some seconds without adding it: show its video, or why there is none. Fails without video.
 
-    The server opens it if --address or HERMES_ADDRESS names one, else this command itself. Then the `ingest` settings
-    of a file, e.g. allowed networks and certificate authorities, apply only with --config. The login is that of --user.
+    The server opens it if --address or HERMES_ADDRESS names one, else this
+    command itself. Then the `ingest` settings of a file, e.g. allowed networks
+    and certificate authorities, apply only with --config.
+    The login is that of --user.
     """
     full_url = camera_options.full_url(url, user, password_file)
     tls = {"tls_certificate_sha256": pin, "tls_ca": camera_options.read_ca(ca_file), "tls_name": tls_name}
@@ -120,7 +122,15 @@ def list_cameras(
     label: Annotated[list[str] | None, typer.Option(help="Only cameras with this KEY=VALUE.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the state of all cameras, or of those that pass every filter."""
+    """Show the state of all cameras, or of those that pass every filter.
+
+    camera: its name.
+    state: with the rate, where it is lowered. docs/cameras.md lists all states.
+    shard: the index of the shard that watches it.
+    newest: time of the newest frame in its memory.
+    reason: why it gives no video, or what is wrong with its picture.
+    url: without login, shortened in the middle; --json has it whole.
+    """
     selection = pb.ListCamerasRequest(
         name_prefix=prefix,
         states=[pb.CameraState.Name(camera_options.parse_state(text)) for text in state or ()],
@@ -165,7 +175,10 @@ def update_camera(
     pin: Pin = None,
     ca_file: CaFile = None,
     tls_name: TlsName = None,
-    reset: Annotated[list[Resettable] | None, typer.Option(help="Back to its default. Repeat it for more.")] = None,
+    reset: Annotated[
+        list[Resettable] | None,
+        typer.Option(metavar="OPTION", help=f"Back to its default: {', '.join(Resettable)}. Repeat it for more."),
+    ] = None,
     allow_memory_loss: Annotated[
         bool, typer.Option("--allow-memory-loss", help="The new URL may be another source: the memory goes then.")
     ] = False,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from actors import development_ca
-from actors.errors import CertificatesNotMade
+from actors.errors import CertificatesNotMade, InvalidHost
 from console.cli import output, terminal
-from console.cli.terminal import DONE, FAILURE
+from console.cli.terminal import DONE, FAILURE, MISTAKE
 
 
 def make(folder: Path, hosts: Sequence[str], days: int) -> int:
@@ -22,6 +22,8 @@ def make(folder: Path, hosts: Sequence[str], days: int) -> int:
         files = development_ca.make(
             folder.absolute(), hosts=tuple(dict.fromkeys((*development_ca.DEFAULT_HOSTS, *hosts))), days=days
         )
+    except InvalidHost as error:
+        return terminal.report(f"--host: {error}", MISTAKE)
     except CertificatesNotMade as error:
         return terminal.report(str(error), FAILURE)
     ca = files.certificate("ca")

@@ -24,7 +24,7 @@ from console.cli.fleet import fleet
 from console.cli.node import node
 from console.cli.onvif import discover, probe
 from console.cli.shards import shards
-from console.cli.terminal import DONE, FAILURE, Json
+from console.cli.terminal import DONE, FAILURE, MISTAKE, Json
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command()(ask)
@@ -97,6 +97,8 @@ def doctor(
 ) -> None:
     """Examine this machine: can it run hermes?"""
     # Nothing that a check starts or writes has to be ended in order: its run folder is cleared by a process of its own.
+    if gpu and config is not None:
+        terminal.fail("--gpu: it reads no configuration; leave --config out", MISTAKE)
     with interruption.ending_at_once():
         if gpu:
             from console.cli import gpu_doctor

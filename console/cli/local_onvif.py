@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ from pipeline.onvif import discovery
 from pipeline.onvif.device import Device, Stream
 from pipeline.onvif.discovery import InterfaceError
 
+_HOST = re.compile(r"\w+://\S")
 _SERVICE_PATH = "/onvif/device_service"
 
 
@@ -62,6 +64,8 @@ def _service_url(host: str, user: str | None, password_file: Path | None, tls: M
 
 
 def _parse(url: str) -> NetworkUrl:
+    if not _HOST.match(url):
+        raise InvalidCamera(f"HOST {url.removeprefix('http://')!r}: write HOST, HOST:PORT or an http(s) URL")
     parsed = urls.parse(url)
     if not isinstance(parsed, NetworkUrl) or parsed.scheme not in ("http", "https"):
         raise InvalidCamera(f"HOST {redact(url)!r}: write HOST, HOST:PORT or an http(s) URL")

@@ -9,7 +9,7 @@ import typer
 
 from console.cli import camera_options, output, terminal
 from console.cli.camera_options import CaFile, PasswordFile, Pin, TlsName, User
-from console.cli.terminal import FAILURE, Json
+from console.cli.terminal import DONE, FAILURE, Json
 
 NOTED_CLOCK_S = 5  # a difference that is told
 
@@ -21,19 +21,19 @@ def discover(
     wait: Annotated[float, typer.Option("--wait", min=0.1, max=60, help="Seconds to wait for answers.")] = 4,
     as_json: Json = False,
 ) -> None:
-    """Find cameras and recorders with ONVIF on one network interface of this machine, by WS-Discovery."""
+    """Find cameras and recorders with ONVIF on one network interface, by WS-Discovery. Fails if none answers."""
     from console.cli import local_onvif
 
     devices = local_onvif.discover(interface, wait)
     if as_json:
         terminal.print_json(devices)
-    elif not devices:
+        terminal.leave(DONE if devices else FAILURE)
+    if not devices:
         terminal.fail(f"no device answered on {interface} within {wait:g} s: ONVIF may be off in it", FAILURE)
-    else:
-        for one in devices:
-            what = " · ".join(filter(None, (one["name"], one["hardware"], one["address"])))
-            _print_lines(what, one["urls"] or ["it does not say where its ONVIF is"])
-        terminal.err.print("next: hermes cameras probe ADDRESS --user USER --password-file FILE", markup=False)
+    for one in devices:
+        what = " · ".join(filter(None, (one["name"], one["hardware"], one["address"])))
+        _print_lines(what, one["urls"] or ["it does not say where its ONVIF is"])
+    terminal.err.print("next: hermes cameras probe ADDRESS --user USER --password-file FILE", markup=False)
 
 
 def probe(

@@ -32,10 +32,12 @@ _LINK = re.compile(r"https://[^ ,]+")
 _MAX_VALUE, _MIN_FIGURE = 14, 16  # widths of columns
 _SCALED = frozenset({"B", "B/s", "b/s", "FLOP", "FLOP/s"})
 
+_FORMATS = ", ".join(one for one in WeightFormat if one is not WeightFormat.FLOAT32)  # which a plan refuses
+
 _Cameras = Annotated[int | None, typer.Option("--cameras", help="How many cameras. Required.")]
 _Model = Annotated[str, typer.Option("--model", help=f"One of {', '.join(MODELS)}.")]
-_Weights = Annotated[WeightFormat, typer.Option("--weights", help="shards.weights.")]
-_SlotRows = Annotated[RowFormat, typer.Option("--slot-rows", help="shards.device.slot_rows.")]
+_Weights = Annotated[WeightFormat, typer.Option("--weights", metavar="FORMAT", help=f"shards.weights: {_FORMATS}.")]
+_SlotRows = Annotated[RowFormat, typer.Option("--slot-rows", metavar="exact|int8", help="shards.device.slot_rows.")]
 _Gpu = Annotated[str, typer.Option("--gpu", help=f"One of {', '.join(GPUS)}.")]
 _Fps = Annotated[float, typer.Option("--fps", help="Frames sampled of each camera a second.")]
 _Activity = Annotated[float, typer.Option("--activity", help="Share of the frames in which something changes.")]
@@ -48,7 +50,7 @@ _VideoFps = Annotated[float, typer.Option("--video-fps", help="Frames that a cam
 _KeyFrames = Annotated[float, typer.Option("--key-frame-every", help="Seconds between two key frames.")]
 _Bitrate = Annotated[float, typer.Option("--bitrate", help="Mb/s of one camera.")]
 _Checkpoints = Annotated[float, typer.Option("--checkpoint-every", help="Seconds: shards.checkpoint_every_s.")]
-_Rows = Annotated[RowFormat, typer.Option("--checkpoint-rows", help="shards.checkpoint_rows.")]
+_Rows = Annotated[RowFormat, typer.Option("--checkpoint-rows", metavar="exact|int8", help="shards.checkpoint_rows.")]
 _StoreGb = Annotated[float, typer.Option("--store-gb", help="Memory of the store, in GB.")]
 _PerNode = Annotated[int, typer.Option("--gpus-per-node", help="GPUs of one machine.")]
 _Spares = Annotated[int, typer.Option("--spares", help="GPUs that wait for the loss of another.")]

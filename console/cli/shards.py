@@ -21,7 +21,7 @@ shards = typer.Typer(help="List, scale, drain and undrain shards.", no_args_is_h
 
 _PROGRESS_EVERY_S = 0.5
 _MAX_NODE = 20
-ShardIndex = Annotated[int | None, typer.Argument(metavar="[SHARD]", min=0, help="Its index, as in the list.")]
+ShardIndex = Annotated[int | None, typer.Argument(metavar="SHARD", min=0, help="Its index, as in the list.")]
 Node = Annotated[str | None, typer.Option("--node", help="Every shard of this machine or pod instead.")]
 
 
@@ -33,11 +33,16 @@ def list_shards(
 ) -> None:
     """Show the state of all shards, and below them why one is not up.
 
+    shard: its index, as drain and migrate --to take it.
+    state: up, spare, starting, away, draining, drained or failed.
+    node: the machine or pod that it runs on, as drain --node takes it.
+    process: the process id there.
     memory: of the process, + what it has reserved on a GPU.
-    busy: share of the last seconds in which the device worked.
-    frames: share of its time that its cameras take at their rates, of the
-    most that new ones may bring it to (shards.device.max_ingest_share).
+    busy: share of the last seconds in which the device worked, on any job.
+    frames: share of the device's time that its cameras take at their rates, of
+    the most that new ones may bring it to (shards.device.max_ingest_share).
     slots: cameras that it has, of those that fit.
+    cameras: their names.
     """
     with server.connected() as hermes:
         response = hermes.list_shards()
@@ -90,7 +95,7 @@ def undrain_shards(server: Server, index: ShardIndex = None, node: Node = None, 
 @takes_server
 def scale_shards(
     server: Server,
-    count: Annotated[int | None, typer.Argument(metavar="[N]", min=1, help="So many shards, always.")] = None,
+    count: Annotated[int | None, typer.Argument(metavar="N", min=1, help="So many shards, always.")] = None,
     fewest: Annotated[int | None, typer.Option("--min", min=1, help="The fewest shards.")] = None,
     most: Annotated[int | None, typer.Option("--max", min=1, help="The most shards.")] = None,
     as_json: Json = False,

@@ -12,6 +12,7 @@ import grpc
 from console.client.errors import InvalidCredentials
 from console.client.proxies import is_loopback
 
+_MAX_PORT = 65_535
 _DIRECT = [("grpc.enable_http_proxy", 0)]  # no proxy leads to this machine
 
 
@@ -37,7 +38,7 @@ class TlsFiles:
 
 def open_channel(address: str, files: TlsFiles) -> grpc.Channel:
     """A channel to HOST:PORT, over TLS if files are given or the host is another machine. Raises InvalidCredentials."""
-    if not address.isprintable() or not re.fullmatch(r"unix:.+|.*[^:]:[0-9]{1,5}", address.removeprefix("dns:")):
+    if not _is_address(address):
         raise InvalidCredentials(f"address {address!r}: is not HOST:PORT, for example localhost:50051")
     options = _DIRECT if is_loopback(address) else []
     if not uses_tls(address, files):
@@ -49,6 +50,12 @@ def open_channel(address: str, files: TlsFiles) -> grpc.Channel:
     )
     _require_pem(files)  # gRPC would say of every one of them that it could not connect
     return grpc.secure_channel(address, credentials, options)
+
+
+def _is_address(address: str) -> bool:
+    found = re.fullmatch(r"unix:.+|.*[^:]:([0-9]{1,5})", address.removeprefix("dns:"))
+    is_url = address.startswith(("http://", "https://"))
+    return address.isprintable() and found is not None and not is_url and int(found[1] or 0) <= _MAX_PORT
 
 
 def uses_tls(address: str, files: TlsFiles) -> bool:

@@ -141,6 +141,7 @@ def test_the_authorities_of_a_camera_come_from_a_file(tmp_path: Path) -> None:
             "cameras[gate].password_file: the key password",
         ),
         ("url: 'rtsp://c4n4ry@c/1', user: u, password: c4n4ry", "cameras[gate].user: the URL already holds a user"),
+        ("url: 'rtsp://c/1', user: ''", "cameras[gate].user: it is empty"),
         ("url: 'sim:gate', user: u", "cameras[gate].user: only a camera on the network"),
         ("url: 'rtsp://u:c4n4ry@', user: u", "cameras[gate].url: camera URL 'rtsp://'"),
         ("url: 'rtsps://c/1', tls_ca_file: /none", "cameras[gate].tls_ca_file: '/none': No such file"),

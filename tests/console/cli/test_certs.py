@@ -95,7 +95,7 @@ async def test_what_it_prints_is_a_configuration_wherever_the_folder_is(tmp_path
 async def test_what_is_no_host_is_refused_before_a_file_is_written(tmp_path: Path, host: str) -> None:
     ended = await run("certs", "--folder", str(tmp_path / "certs"), "--host", host)
 
-    assert ended.code == 1
+    assert ended.code == 2
     assert f"host {host!r} is neither a host name nor an IP address" in ended.err
     assert not (tmp_path / "certs").exists()
 

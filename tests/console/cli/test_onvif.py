@@ -149,10 +149,19 @@ def test_discovery_needs_an_interface_and_says_which_there_are() -> None:
     unknown = run_here("cameras", "discover", "--interface", "eth77")
     with responder([]):
         silent = run_here("cameras", "discover", "--interface", "lo", "--wait", "0.1")
+        for_programs = run_here("cameras", "discover", "--interface", "lo", "--wait", "0.1", "--json")
 
     assert (missing.code, "--interface: name one of lo" in missing.err) == (2, True)
     assert (unknown.code, "'eth77' is no network interface: lo" in unknown.err) == (2, True)
     assert (silent.code, "no device answered on lo within 0.1 s" in silent.err) == (1, True)
+    assert (for_programs.code, for_programs.out) == (1, "[]\n")
+
+
+@pytest.mark.parametrize("host", ["", " "])
+def test_a_host_that_is_empty_is_a_mistake_that_says_what_a_host_is(host: str) -> None:
+    ended = run_here("cameras", "probe", host)
+
+    assert (ended.code, ended.err) == (2, f"error: HOST {host!r}: write HOST, HOST:PORT or an http(s) URL\n")
 
 
 def test_asking_devices_loads_neither_torch_nor_ray() -> None:

@@ -37,7 +37,9 @@ def test_a_token_that_no_call_can_carry_is_refused(token: str) -> None:
         HermesClient(token=token)
 
 
-@pytest.mark.parametrize("address", [f"{NO_TEXT}:1", "unix:", "unix:/run/\udcff", "host:\u0661"])
+@pytest.mark.parametrize(
+    "address", [f"{NO_TEXT}:1", "unix:", "unix:/run/\udcff", "host:\u0661", "host:65536", "http://host:1"]
+)
 def test_an_address_that_cannot_be_used_is_refused(address: str) -> None:
     with pytest.raises(InvalidCredentials, match="HOST:PORT"):
         HermesClient(address)
