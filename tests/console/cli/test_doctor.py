@@ -12,6 +12,7 @@ from actors import doctor as checks
 from actors.config.schema import HermesConfig
 from console.cli import doctor
 from console.cli.terminal import FAILURE
+from tests.console.running import run_here
 
 
 def test_each_line_of_a_finding_stands_below_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,3 +27,10 @@ def test_each_line_of_a_finding_stands_below_the_first(monkeypatch: pytest.Monke
     first, second = out.getvalue().splitlines()
     assert code == FAILURE
     assert first.index("not on") == second.index("run")
+
+
+def test_a_configuration_that_the_examination_of_a_gpu_does_not_read_is_a_mistake() -> None:
+    ended = run_here("doctor", "--gpu", "--config", "hermes.yaml")
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == "error: --gpu: it reads no configuration; leave --config out\n"
