@@ -80,7 +80,7 @@ def _prefill(
         new = attention_ops.New(run.unpack(queries), run.unpack(keys), run.unpack(values), mask)
         if forward_pass.is_appended and run.is_in_place(layer):
             slot_keys, slot_values, causal = run.read(layer)
-            attended, normalizer = attention_ops.flash(new.queries, slot_keys, slot_values, scaling, bias=causal)
+            attended, normalizer = fused_attention.attend(new.queries, slot_keys, slot_values, scaling, bias=causal)
         elif rows is None or not isinstance(capture, AttentionCapture):
             attended, normalizer = attention_ops.attend(new, run.cached(layer), scaling)
         else:

@@ -68,6 +68,10 @@ CaFile = Annotated[
 ]
 TlsName = Annotated[str | None, typer.Option("--tls-name", help="What its certificate must name; by default its host.")]
 Label = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Repeat it for more.")]
+Reset = Annotated[
+    list[Resettable] | None,
+    typer.Option(metavar="OPTION", help=f"Back to its default: {', '.join(Resettable)}. Repeat it for more."),
+]
 
 
 def full_url(url: str, user: str | None, password_file: Path | None) -> str:

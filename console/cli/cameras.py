@@ -20,7 +20,7 @@ from console.cli.camera_options import (
     PasswordFile,
     Pin,
     Rate,
-    Resettable,
+    Reset,
     TlsName,
     User,
 )
@@ -175,10 +175,7 @@ def update_camera(
     pin: Pin = None,
     ca_file: CaFile = None,
     tls_name: TlsName = None,
-    reset: Annotated[
-        list[Resettable] | None,
-        typer.Option(metavar="OPTION", help=f"Back to its default: {', '.join(Resettable)}. Repeat it for more."),
-    ] = None,
+    reset: Reset = None,
     allow_memory_loss: Annotated[
         bool, typer.Option("--allow-memory-loss", help="The new URL may be another source: the memory goes then.")
     ] = False,

@@ -5,32 +5,22 @@ Its options show what can be planned with, from the sizes of caches and devices,
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
 
 from cache_store.row_format import RowFormat
-from console.cli import terminal
+from console.cli import plan_table, terminal
 from console.cli.terminal import MISTAKE, Json
 from console.planning import demand as demands
 from console.planning.demand import Demand, Video
-from console.planning.figures import Basis, Figure, PlanError
+from console.planning.figures import PlanError
 from console.planning.gpus import GPUS
 from console.planning.model_shapes import MODELS, shape_of
 from console.planning.plan import Plan, plan_for
 from console.planning.remedies import feasible_demands
 from models.weight_format import WeightFormat
-
-_PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-_LINK = re.compile(r"https://[^ ,]+")
-_MAX_VALUE, _MIN_FIGURE = 14, 16  # widths of columns
-_SCALED = frozenset({"B", "B/s", "b/s", "FLOP", "FLOP/s"})
 
 _FORMATS = ", ".join(one for one in WeightFormat if one is not WeightFormat.FLOAT32)  # which a plan refuses
 
@@ -167,40 +157,13 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 
 
 def _print(plan: Plan) -> None:
-    links: dict[str, int] = {}
-    for figure in (figure for section in plan.sections for figure in section.figures):
-        for link in _LINK.findall(figure.source):
-            links.setdefault(link, len(links) + 1)
-    terminal.print_table(figure_table(plan, links, terminal.out.width))
+    links = plan_table.numbered_links(plan)
+    terminal.print_table(plan_table.figure_table(plan, links, terminal.out.width))
     for link, number in links.items():
         terminal.out.print(f"[{number}] {link}", markup=False)
     terminal.print_sentences(terminal.out, summary(plan))
     for warning in plan.warnings:
         terminal.print_sentences(terminal.err, f"note: {warning}", style="yellow")
-
-
-def figure_table(plan: Plan, links: Mapping[str, int], width: int = 80) -> Table:
-    """One row for each figure, in this width. A link is replaced by its number. Breaks no word of a source: those are
-    names of files and keys.
-    """
-    sources = {
-        figure: _LINK.sub(lambda link: f"[{links[link[0]]}]", figure.source)
-        for section in plan.sections
-        for figure in section.figures
-    }
-    longest_word = max(len(word) for source in sources.values() for word in source.split())
-    used = _MAX_VALUE + max(map(len, Basis)) + longest_word + 3  # a blank between two columns
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("figure", max_width=max(_MIN_FIGURE, width - used))
-    table.add_column("value", max_width=_MAX_VALUE, justify="right")
-    table.add_column("basis", no_wrap=True)
-    table.add_column("source", min_width=longest_word)
-    for section in plan.sections:
-        table.add_row(Text(section.title, style="bold"))
-        for figure in section.figures:
-            name = Padding(Text(figure.name), (0, 0, 0, 2))
-            table.add_row(name, Text(amount(figure)), figure.basis.value, Text(sources[figure]))
-    return table
 
 
 def summary(plan: Plan) -> str:
@@ -243,12 +206,3 @@ def _changes(demand: Demand, feasible: Demand) -> str:
         (feasible.store_gb != demand.store_gb, f"--store-gb {feasible.store_gb:g}"),
     )
     return " ".join(text for is_changed, text in changes if is_changed)
-
-
-def amount(figure: Figure) -> str:
-    """The value with its unit, rounded to three digits."""
-    if figure.unit in _SCALED:
-        scale, prefix = next((row for row in _PREFIXES if figure.value >= row[0]), (1.0, ""))
-        return f"{figure.value / scale:.3g} {prefix}{figure.unit}"
-    value = f"{figure.value:,.0f}" if figure.value >= 100 else f"{figure.value:.3g}"
-    return f"{value} {figure.unit}".strip()
