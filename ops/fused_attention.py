@@ -50,9 +50,8 @@ def is_on_cpu(tensor: Tensor) -> bool:
 
 
 def _has_flash(queries: Tensor) -> bool:
-    width = queries.shape[-1]
-    has_shape = queries.dtype in _FLASH_DTYPES and width <= _FLASH_WIDTH and width % ALIGNED == 0
-    return has_shape and (not queries.is_cuda or _capability(queries.device) >= _FIRST_WITH_FLASH)
+    takes_numbers = queries.dtype in _FLASH_DTYPES and queries.shape[-1] <= _FLASH_WIDTH
+    return takes_numbers and (not queries.is_cuda or _capability(queries.device) >= _FIRST_WITH_FLASH)
 
 
 @functools.cache
