@@ -19,7 +19,7 @@ from tests.pipeline.workers import pools
 from tests.pipeline.workers.file_decoders import H100, LibavFiles
 from tests.pipeline.workers.pools import Cameras
 
-CONFIG = replace(QUICK, sample_fps=2, frames_per_clip=1, max_lag_s=2.0)
+CONFIG = replace(QUICK, sample_fps=2, frames_per_clip=1, max_lag_s=2.0, stall_after_s=10.0)
 NAMES = ("lobby", "yard")
 EVEN_FRAMES = 6
 
