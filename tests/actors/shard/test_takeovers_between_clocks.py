@@ -134,7 +134,7 @@ async def test_a_stream_is_opened_anew_for_a_memory_whose_times_stand_by_both_cl
 
 
 async def test_a_stream_is_not_opened_anew_for_clocks_that_nobody_compared_unless_they_differ_much() -> None:
-    machine = NextMachine(-1.0)
+    machine = NextMachine(-1.9)
 
     machine.take_over(None)
 
