@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 from collections.abc import Callable
 
-from actors.shard.camera_streams import CameraStream
+from actors.shard.camera_stream import CameraStream
 from pipeline.answers import (
     AnswerEvent,
     AnswerWarning,

@@ -24,7 +24,8 @@ from actors import task_cancellation
 from actors.errors import OwnershipUnproven
 from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.camera_memories import CameraMemories
-from actors.shard.camera_streams import CameraStream, CameraStreams
+from actors.shard.camera_stream import CameraStream
+from actors.shard.camera_streams import CameraStreams
 from actors.shard.interface import Assignment
 from actors.shard.log_fields import CameraFields
 from cache_store.errors import Retired

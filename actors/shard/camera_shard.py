@@ -32,20 +32,17 @@ from actors.shard.question_counter import QuestionCounter
 from actors.shard.rate_limit import RateLimit
 from actors.shard.shard_counts import ShardCounts
 from actors.shard.shard_device import ShardDevice
+from actors.shard.url_tests import UrlTests
 from actors.tracing.tracer import NoTracer, Tracer
 from cache_store.leases import Leases, ShardIncarnation
 from cache_store.store import CheckpointStore
 from pipeline.answers import ANYBODY, AnswerEvent, Caller, UnknownCamera
 from pipeline.boot_clock import boot_time_s
-from pipeline.cameras import CameraStatus, TooManyTests
-from pipeline.network.redaction import REDACTOR
+from pipeline.cameras import CameraStatus
 from pipeline.network.tls import USUAL_RULES, TlsRules
 from pipeline.sources.probe import ProbeResult
-from pipeline.workers import isolated_probe
 
 log = structlog.get_logger(__name__)
-
-_MAX_TESTS = 2
 
 
 class CameraShard:
@@ -67,7 +64,7 @@ class CameraShard:
         tracer: Tracer | None = None,
     ) -> None:
         self._ingest, self._store = settings.ingest, checkpoints
-        self._running_tests, self._tracer = 0, tracer or NoTracer()
+        self._url_tests, self._tracer = UrlTests(self._ingest.for_tests()), tracer or NoTracer()
         self._slots, self._grace_s = settings.shards.device.max_cameras, settings.shards.grace_s
         self._device, self._engine = device, device.engine
         self._incarnation = ShardIncarnation(uuid.uuid4().hex, failure_detector.current_process())
@@ -168,15 +165,7 @@ class CameraShard:
             await self._lifecycle.erase(camera_id)
 
     async def test_camera(self, url: str, tls: TlsRules = USUAL_RULES) -> ProbeResult:
-        if self._running_tests >= _MAX_TESTS:
-            text = f"this shard tests {self._running_tests} URLs already (at most {_MAX_TESTS} at once); try again"
-            raise TooManyTests(text)
-        self._running_tests += 1
-        try:
-            with REDACTOR.remembering(url):
-                return await asyncio.to_thread(isolated_probe.probe_url, url, self._ingest.for_tests(), tls)
-        finally:
-            self._running_tests -= 1
+        return await self._url_tests.run(url, tls)
 
     async def status(self) -> ShardStatus:
         cameras = self._cameras()

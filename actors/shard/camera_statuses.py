@@ -6,7 +6,8 @@ import dataclasses
 
 from actors.ownership.lease_holder import LeaseHolder
 from actors.shard.camera_memories import CameraMemories
-from actors.shard.camera_streams import CameraStream, CameraStreams
+from actors.shard.camera_stream import CameraStream
+from actors.shard.camera_streams import CameraStreams
 from actors.shard.shard_device import ShardDevice
 from pipeline.cameras import SHOWS_LABEL, CameraState, CameraStatus
 from pipeline.network.url_redaction import redact

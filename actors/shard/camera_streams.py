@@ -6,16 +6,13 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
+from actors.shard.camera_stream import CameraStream
 from actors.shard.interface import Assignment
 from actors.shard.shard_device import Feed, FeedFactory
 from cache_store.checkpoint import Checkpoint
 from pipeline.cameras import CameraSpec, CameraState, SourceReason
-from pipeline.network import urls
-from pipeline.network.urls import FileUrl, SimUrl
 from pipeline.picture_note import PictureNote
-from pipeline.sources import simulated
 from pipeline.sources.clip_queue import ClipQueue
 from pipeline.sources.feed import STOP_TIMEOUT_S
 from pipeline.sources.ingest_config import IngestConfig
@@ -23,69 +20,6 @@ from pipeline.sources.ingest_config import IngestConfig
 _LEAST_CHANGE = 0.05  # of the share of all rates: each change is a message to each camera
 _LOWERED = 0.99  # of its rate: a camera below it is shown
 _AHEAD_S = 2.0  # so much may the clocks of two machines differ where nobody compared them
-
-
-@dataclass(slots=True)
-class CameraStream:
-    """A camera's feed, the state that the feed last reported, and when it came into that state, in Unix seconds.
-
-    resume_s: behind this time it was opened, None from its begin.
-    """
-
-    assignment: Assignment
-    feed: Feed
-    state_since_s: float
-    resume_s: float | None = None
-    state: CameraState = CameraState.CONNECTING
-    detail: str = ""
-    reason: SourceReason | None = None
-    note: PictureNote | None = None
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        self.source = urls.source_digest(self.spec.url)  # it stays the same as long as the camera does
-
-    @property
-    def spec(self) -> CameraSpec:
-        return self.assignment.spec
-
-    @property
-    def is_simulated(self) -> bool:
-        return isinstance(urls.parse(self.spec.url), SimUrl)
-
-    @property
-    def scene(self) -> str:
-        """What a simulated camera shows, empty for others: whatever its name, the seed draws a street."""
-        url = urls.parse(self.spec.url)
-        return simulated.describe(url) if isinstance(url, SimUrl) else ""
-
-    @property
-    def is_live(self) -> bool:
-        """Whether its frames have the time at which they come; those of a recording have the recording's own."""
-        return self.spec.loop or not isinstance(urls.parse(self.spec.url), FileUrl)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether its feed gives no frame any more: the recording has ended, or the file is none."""
-        has_failed = self.state is CameraState.FAILED and isinstance(urls.parse(self.spec.url), FileUrl)
-        return has_failed or self.state is CameraState.ENDED
-
-    def update(self, assignment: Assignment) -> None:
-        """Records another spec of the same camera."""
-        self.assignment = assignment
-
-    def report(
-        self,
-        state: CameraState,
-        detail: str,
-        reason: SourceReason | None,
-        note: PictureNote | None,
-        at_s: float,
-    ) -> None:
-        """Records what the feed reported at this time. Another detail is no other state."""
-        if state is not self.state:
-            self.state_since_s = at_s
-        self.state, self.detail, self.reason, self.note = state, detail, reason, note
 
 
 class CameraStreams:

@@ -15,7 +15,7 @@ from actors.config.schema import HermesConfig
 from actors.shard import shard_device
 from actors.shard.answer_context import AnswerContext
 from actors.shard.camera_shard import CameraShard
-from actors.shard.camera_streams import CameraStream
+from actors.shard.camera_stream import CameraStream
 from cache_store.leases import InMemoryLeases
 from cache_store.store import InMemoryCheckpointStore
 from models import registry
