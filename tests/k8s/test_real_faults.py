@@ -107,7 +107,9 @@ async def watched(store: str, certs: Path, door: str) -> AsyncIterator[System]:
         async with system.running(settings, has_local_ray=True) as up:
 
             async def are_saved() -> bool:
-                return all(camera.status.memory.checkpointed_s for camera in await up.fleet.list_cameras())
+                """A memory without a frame is saved too, and answers nothing."""
+                memories = [camera.status.memory for camera in await up.fleet.list_cameras()]
+                return all(memory.checkpointed_s and memory.frames_seen for memory in memories)
 
             await until(are_saved)
             yield up
