@@ -12,7 +12,6 @@ import typer
 
 from console.cli import output, terminal
 from console.cli.terminal import MISTAKE
-from pipeline.network import mistyped_urls
 from protos import hermes_v1_pb2 as pb
 
 
@@ -43,7 +42,9 @@ class Resettable(StrEnum):
 
 PACES = {Pace.LIVE: pb.PACE_LIVE, Pace.FAST: pb.PACE_FAST}
 
-_SCHEME = re.compile(r"(?i)[a-z][a-z0-9+.-]*:")
+# A URL, or what was meant as one: its scheme is incomplete, or missing before an address.
+_URL = re.compile(r"(?i)^[a-z][a-z0-9+.-]*:|://|^\W*(rtsps?|https?)\W?//")
+_ADDRESS = re.compile(r"(?i)(\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+(%\w+)?\])([:/]|$)")
 
 CameraName = Annotated[str, typer.Argument(metavar="NAME", help="The name of the camera.")]
 User = Annotated[str | None, typer.Option("--user", help="The camera's user; its password: --password-file.")]
@@ -104,8 +105,8 @@ def read_ca(path: Path | None) -> str | None:
 def _with_absolute_path(url: str) -> str:
     """A file with its absolute path, because the server may run in another folder; any other URL unchanged."""
     # The server refuses a mistyped URL, e.g. one with a quotation mark before it, and must see it as it is.
-    has_scheme = _SCHEME.match(url) or mistyped_urls.has_scheme(url)
-    if not url or has_scheme or (mistyped_urls.begins_with_address(url) and not os.path.exists(url)):
+    is_meant_as_url = _URL.search(url) or (_ADDRESS.match(url) and not os.path.exists(url))
+    if not url or is_meant_as_url:
         return url
     path = Path(url).absolute()
     # The server's messages name the path and its folder. A path without `..` keeps its links: they may change later.

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from cache_store.url_logins import HOW_TO_ESCAPE, is_ambiguous
 from pipeline.cameras import CameraSpec, InvalidCamera
-from pipeline.network import mistyped_urls, sim_options
+from pipeline.network import sim_options
 from pipeline.network.tls import USUAL_RULES, TlsRules
 from pipeline.network.url_redaction import redact
 
@@ -23,6 +23,8 @@ NETWORK_SCHEMES = (*LIVE_SCHEMES, "http", "https")
 DEFAULT_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_ADDRESS = r"(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:.]+(?:%\w+)?\])(?:[:/]|$)"
+_ALMOST_NETWORK = re.compile(rf"(?i)\W*(?:{'|'.join(NETWORK_SCHEMES)})\W?//|{_ADDRESS}")
 _SIM_NAME = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")  # URL parsers disagree on these
 # Logins in a path or query. They change without the picture; a name like `key` may also select the picture.
@@ -178,9 +180,7 @@ def _parse_network(url: str, scheme: str) -> NetworkUrl:
 def _parse_file(url: str) -> FileUrl:
     path = url[5:] if url[:5].lower() == "file:" else url
     path = path[2:] if path.startswith("///") else path
-    if mistyped_urls.has_scheme(path) or mistyped_urls.begins_with_address(
-        path
-    ):  # it may hold a password, and paths are shown
+    if "://" in path or _ALMOST_NETWORK.match(path):  # it may hold a password, and paths are shown
         raise InvalidCamera(
             "camera URL: it is neither a local path nor a network URL: begin with the scheme, without white space or "
             "quotes before it, e.g. rtsp://"
