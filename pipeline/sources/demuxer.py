@@ -112,8 +112,7 @@ class Demuxer:
                 elif packet.size and self._has_waited() and not self._is_file:
                     what = "audio but no video" if packet.stream.type == "audio" else "no picture"
                     text = f"{what} within {self._limit_s:g} s"
-                    # Behind a failure it is what libav had read before.
-                    raise self._input.failure or SourceUnreachable(self._message(text), SourceReason.NO_PICTURES)
+                    raise SourceUnreachable(self._message(text), SourceReason.NO_PICTURES)
             if self._input.failure is not None:
                 raise self._input.failure
             if self._has_waited() and not self.is_finite:

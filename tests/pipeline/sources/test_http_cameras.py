@@ -178,18 +178,6 @@ def test_playlists_and_segments_may_have_any_type_and_name(
 @pytest.mark.parametrize("sent", [0, 188, 1_880], ids=["silent", "a packet", "a part"])
 @pytest.mark.parametrize("before", [0, 1], ids=["first segment", "second segment"])
 def test_a_segment_that_does_not_come_is_no_answer_whatever_came_before_it(clip: bytes, before: int, sent: int) -> None:
-    breaks_off(clip, before, sent)
-
-
-def test_a_segment_with_sound_that_breaks_off_is_no_answer_too(tmp_path: Path) -> None:
-    """What libav still has of its sound comes after the wait."""
-    video = replace(H264, container="mpegts", with_audio=True)
-    whole = footage.write(tmp_path / "clip.ts", video).read_bytes()
-    breaks_off(whole, 1, len(whole) // 2)
-
-
-def breaks_off(clip: bytes, before: int, sent: int) -> None:
-    """Plays a list of which a segment comes only in part."""
     is_over = threading.Event()
 
     def slow() -> Iterator[bytes]:
