@@ -153,11 +153,11 @@ async def replaced(hermes: HermesClient, before: Sequence[int], watch: Watch) ->
 
 
 def require_kept(before: Sequence[pb.MemoryStatus], after: Sequence[pb.MemoryStatus]) -> None:
-    """The memories are those of before, with more frames; only a busy machine may have dropped some."""
+    """The memories are those of before, with more frames; a busy machine may have dropped some, or moved too slowly."""
     for old, new in zip(before, after, strict=True):
         assert new.frames_seen > old.frames_seen
         assert new.newest.ToNanoseconds() > old.newest.ToNanoseconds()
-        assert {gap.reason for gap in new.gaps} <= {"frames were dropped"}
+        assert {gap.reason for gap in new.gaps} <= {"frames were dropped", "restored from a checkpoint"}
 
 
 async def test_shards_change_to_a_newer_version_and_back_while_both_versions_serve(

@@ -25,12 +25,11 @@ def decode():
     report.note_thread(7, threading.get_ident())
     exec(end)
 
-threads = [threading.Thread(target=threading.Event().wait, daemon=True), threading.Thread(target=decode)]
-for thread in threads:
-    thread.start()
-report.note_thread(3, threads[0].ident)
-for thread in threads:
-    thread.join()
+other = threading.Thread(target=threading.Event().wait, daemon=True)
+other.start()
+report.note_thread(3, other.ident)
+threading.Thread(target=decode).start()
+other.join()
 """
 
 
